@@ -1,0 +1,1 @@
+"""Benchmarks and the stub machines they run against. `make bench` prints the README's tables."""

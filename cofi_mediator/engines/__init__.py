@@ -1,0 +1,1 @@
+"""Engines: what computes a stage. `interface.py` is all the server knows of them."""
