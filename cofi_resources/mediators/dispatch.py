@@ -116,6 +116,8 @@ class Machine:
     url: str
     lanes: dict[str, Lane] = field(default_factory=dict)
     fault: CofiError | None = None
+    is_fault_confirmed: bool = False
+    """Whether the machine was asked how it is since a request first met the fault."""
     offered: frozenset[str] | None = None
     placed: dict[str, float] = field(default_factory=dict)
 
@@ -130,6 +132,17 @@ class Machine:
     def room(self, stage: str, now: float) -> int:
         return self.lane(stage).room(now) if self.fault is None else 0
 
+    def may_remember(self, stage: str) -> bool:
+        """Whether it may still hold an answer that got lost on the way.
+
+        A refused connection alone does not end that, until the machine was asked; nor does a breaker, which opens
+        again by itself.
+        """
+        return (self.fault is None or not self.is_fault_confirmed) and self.lane(stage).capacity > 0
+
+    def is_away(self, fault: CofiError, *, confirmed: bool) -> None:
+        self.fault, self.is_fault_confirmed = fault, confirmed
+
     def answered(self, status: MachineStatus, now: float, options: PoolOptions) -> None:
         """Take over a fresh status. A stage that is loading or failed has no capacity until it is ready.
 
@@ -137,7 +150,7 @@ class Machine:
         has that stage's breaker wait its time.
         """
         was_away = self.fault is not None
-        self.offered, self.fault = frozenset(status.stages), None
+        self.offered, self.fault, self.is_fault_confirmed = frozenset(status.stages), None, False
         for name in {*self.lanes, *status.stages} - {UPLOAD}:
             stage, lane = status.stages.get(name), self.lane(name)
             usable = stage is not None and stage.state in ("ready", "idle")
@@ -178,7 +191,8 @@ class Machine:
 class Wish:
     """A request that waits for a slot. Earlier `number` goes first.
 
-    `homes` have its file; `avoid` failed it before; `only` may hold its answer already, and is asked while it works.
+    `homes` have its file; `avoid` failed it before; `only` may hold its answer already: no other machine is asked while
+    it may.
     A machine that is not of `homes` must be sent the file where it `needs_file`.
     """
 
@@ -232,7 +246,7 @@ class Fleet:
     def _choose(
         self, wish: Wish, free: dict[str, Machine], working: frozenset[str], now: float, *, at_home: bool
     ) -> Machine | None:
-        if wish.only in working:
+        if wish.only in self.machines and self.machines[wish.only].may_remember(wish.stage):
             return free.get(wish.only) if at_home else None
         untried = working - wish.avoid or working
         if at_home:

@@ -297,7 +297,7 @@ class MediatorPool:
             case Blame.NOTHING:
                 return
             case Blame.KEY_REFUSED | Blame.AWAY:
-                state.fault = error
+                state.is_away(error, confirmed=False)
             case Blame.BUSY:
                 lane.refused()
                 lane.pause(now + self._pause_s(error) * (1.0 + 0.1 * self._chance()))
@@ -333,7 +333,7 @@ class MediatorPool:
         try:
             machine.answered(await self._adapters[url].status(), self._clock(), self._options)
         except CofiError as error:
-            machine.fault = error
+            machine.is_away(error, confirmed=True)
         self._slots.assign_all()
 
     async def _watch(self, url: str) -> None:

@@ -64,7 +64,25 @@ def test_a_machine_that_may_hold_the_answer_is_waited_for_while_it_works() -> No
     fleet = fleet_of(2, stt=1)
     fleet.machines["m0"].lane("stt").under_way = 1
     assert given_to(fleet, wish(1, "m0", only="m0")) == {}
-    fleet.machines["m0"].fault = MachineUnavailable("gone")
+    fleet.machines["m0"].is_away(MachineUnavailable("one connection was refused"), confirmed=False)
+    assert given_to(fleet, wish(1, "m0", only="m0")) == {}
+    fleet.machines["m0"].is_away(MachineUnavailable("gone"), confirmed=True)
+    assert given_to(fleet, wish(1, "m0", only="m0")) == {1: "m1"}
+
+
+def test_a_machine_that_may_hold_the_answer_is_waited_for_while_its_breaker_is_open() -> None:
+    fleet = fleet_of(2, stt=1)
+    lane = fleet.machines["m0"].lane("stt")
+    for _ in range(OPTIONS.breaker_failures):
+        lane.breaker = lane.breaker.failed(0.0, OPTIONS)
+    assert given_to(fleet, wish(1, "m0", only="m0")) == {}
+    assert fleet.next_change("stt", 0.0) == OPTIONS.breaker_open_s
+    assert given_to(fleet, wish(1, "m0", only="m0"), now=OPTIONS.breaker_open_s) == {1: "m0"}
+
+
+def test_a_machine_that_was_started_anew_and_loads_holds_no_answer() -> None:
+    fleet = fleet_of(2, stt=1)
+    fleet.machines["m0"].lane("stt").resize(0)
     assert given_to(fleet, wish(1, "m0", only="m0")) == {1: "m1"}
 
 
