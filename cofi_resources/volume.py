@@ -97,7 +97,7 @@ class Volume:
         """
         now = self._clock()
         entries = [entry for entry in sorted(self.uploads.iterdir()) if not entry.name.startswith(".")]
-        unchanged_s = {entry: now - _last_change(entry) for entry in entries}
+        unchanged_s = {entry: now - _last_change(entry, now) for entry in entries}
         patience_s = {entry: max(settle_s, abandoned_s) if _holds_unfinished(entry) else settle_s for entry in entries}
         settled = [entry for entry in entries if unchanged_s[entry] >= patience_s[entry]]
         # Single files that are still coming belong with those that have come; but nobody waits for ever.
@@ -319,16 +319,18 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _last_change(entry: Path) -> float:
+def _last_change(entry: Path, now: float) -> float:
     """The latest change of an entry or, for a folder, of anything in it."""
-    latest = _changed(entry)
+    latest = _changed(entry, now)
     if _is_folder(entry):
         for folder, folders, files in os.walk(entry):
-            latest = max([latest, *(_changed(Path(folder, name)) for name in [*folders, *files])])
+            latest = max([latest, *(_changed(Path(folder, name), now) for name in [*folders, *files])])
     return latest
 
 
-def _changed(path: Path) -> float:
+def _changed(path: Path, now: float) -> float:
+    """When a file changed. A modification time yet to come was brought along, such as by a copy from a recorder whose
+    clock is wrong: it says nothing, and the file would not settle before that day."""
     try:
         state = path.lstat()
     except FileNotFoundError:
@@ -337,7 +339,7 @@ def _changed(path: Path) -> float:
     except OSError:
         # What may not be looked at does not change for us: taking it will say what is wrong.
         return 0.0
-    return max(state.st_mtime, state.st_ctime)
+    return state.st_ctime if state.st_mtime > now else max(state.st_mtime, state.st_ctime)
 
 
 def _holds_unfinished(entry: Path) -> bool:

@@ -64,6 +64,21 @@ def test_an_old_modification_time_does_not_make_a_fresh_copy_settled(tmp_path: P
     assert volume.settled_drops(settle_s=LATER_S) == []
 
 
+def test_a_modification_time_yet_to_come_does_not_keep_a_file_from_settling(volume: Volume) -> None:
+    next_year = volume.root.stat().st_mtime + 365 * 86400
+    os.utime(drop(volume, "from_a_recorder.wav"), (next_year, next_year))
+    os.utime(drop(volume, "folder/from_a_recorder.wav"), (next_year, next_year))
+    assert {path.name for path in volume.settled_drops(settle_s=LATER_S)} == {"from_a_recorder.wav", "folder"}
+
+
+def test_a_fresh_copy_with_a_modification_time_yet_to_come_is_left_alone(tmp_path: Path) -> None:
+    volume = Volume(tmp_path)
+    volume.create()
+    next_year = tmp_path.stat().st_mtime + 365 * 86400
+    os.utime(drop(volume, "from_a_recorder.wav"), (next_year, next_year))
+    assert volume.settled_drops(settle_s=LATER_S) == []
+
+
 @pytest.mark.parametrize("name", ["call.wav.part", ".hidden.wav", "call.wav.crdownload", "folder/call.wav.filepart"])
 def test_names_of_unfinished_copies_are_left_alone(volume: Volume, name: str) -> None:
     drop(volume, name)
