@@ -117,7 +117,7 @@ class Machine:
     lanes: dict[str, Lane] = field(default_factory=dict)
     fault: CofiError | None = None
     is_fault_confirmed: bool = False
-    """Whether the machine was asked how it is since a request first met the fault."""
+    """Whether the machine, asked how it is, has shown the fault itself; until then one request has met it."""
     offered: frozenset[str] | None = None
     placed: dict[str, float] = field(default_factory=dict)
 
@@ -138,7 +138,7 @@ class Machine:
         A refused connection alone does not end that, until the machine was asked; nor does a breaker, which opens
         again by itself.
         """
-        return (self.fault is None or not self.is_fault_confirmed) and self.lane(stage).capacity > 0
+        return not self.is_fault_confirmed and self.lane(stage).capacity > 0
 
     def is_away(self, fault: CofiError, *, confirmed: bool) -> None:
         self.fault, self.is_fault_confirmed = fault, confirmed

@@ -65,6 +65,18 @@ async def test_an_answer_that_was_lost_is_asked_for_again_and_no_model_runs_twic
         assert model_runs(stubs, "k") == 1
 
 
+async def test_answers_lost_in_a_row_open_the_breaker_and_still_no_model_runs_twice(audio: LocalAudio) -> None:
+    patient = replace(QUICK, breaker_open_s=0.2, breaker_longest_open_s=0.2)
+    async with fleet(2, options=StubOptions(capacity=QUICK.breaker_failures), pool_options=patient) as (pool, stubs):
+        known, machine = await placed(pool, audio)
+        loses = next(stub for stub in stubs if stub.url == machine)
+        loses.fail("lid", "lost", times=QUICK.breaker_failures)
+        keys = [f"k{number}" for number in range(QUICK.breaker_failures)]
+        replies = await asyncio.gather(*(identify(pool, known, machine, key=key) for key in keys))
+        assert {reply.machine for reply in replies} == {machine}
+        assert [model_runs(stubs, key) for key in keys] == [1] * len(keys)
+
+
 async def test_an_answer_for_another_file_is_told_by_its_duration(audio: LocalAudio) -> None:
     async with fleet(2) as (pool, stubs):
         known, machine = await placed(pool, audio)
